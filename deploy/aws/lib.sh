@@ -267,6 +267,7 @@ whose() {
         echo none
         return
     fi
+    place=${place##*$'\n'}
     case "$place" in
         None) place=us-east-1 ;;
         EU) place=eu-west-1 ;;

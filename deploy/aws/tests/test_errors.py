@@ -214,6 +214,8 @@ def test_a_budget_watches_the_bill_where_cloudwatch_cannot(cloud):
     assert budgets() == [(f"{PREFIX}-bill", 50, [100])]
     up("AlarmEmail=you@example.com", "AlarmDollars=20")
     assert budgets() == [(f"{PREFIX}-bill", 20, [100])]
+    cloud.run("down", "--yes")
+    assert len(budgets()) == 1, "another region's is gone"
     cloud.run("down", "--yes", AWS_REGION="eu-west-1")
     assert budgets() == []
     cloud.answer("*create-budget*", "An error occurred (AccessDeniedException) when calling it", 255)

@@ -26,7 +26,7 @@ use crate::xml::Xml;
 pub struct Form {
     /// Whether the request has a signature outside its form.
     pub is_signed_itself: bool,
-    /// `None` as long as its file is not reached.
+    /// `None` until its file begins.
     fields: Option<Fields>,
     /// The address by which the client reached localcloud.
     base_url: String,
